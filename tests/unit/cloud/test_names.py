@@ -18,6 +18,7 @@ import types
 import typing
 
 import ddt
+import fixtures
 from keystoneauth1 import adapter
 from keystoneauth1 import session
 import requests_mock
@@ -95,4 +96,24 @@ class TestNames(testtools.TestCase):
         self.assertEqual(
             {f'/{path}'},
             {request.path for request in self.mock.request_history},
+        )
+
+    def test_ambiguous_server(self) -> None:
+        """The error tells which IDs there are."""
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'gpuclient.cloud.nova.server_details._named',
+                lambda _compute, name: [{'id': i, 'name': name} for i in 'ab'],
+            )
+        )
+        error = self.assertRaises(
+            exceptions.Ambiguous,
+            server_details.find,
+            self.cloud.compute,
+            # No ID is looked up.
+            '..',
+        )
+        self.assertEqual(
+            "2 servers have the name '..': use the ID of one of them: a, b",
+            str(error),
         )

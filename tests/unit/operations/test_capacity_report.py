@@ -18,6 +18,7 @@ import fixtures
 import testtools
 
 from gpuclient.documents import aliases as alias_documents
+from gpuclient.model import flavor as flavor_model
 from gpuclient.operations import capacity_report
 
 _ALIAS = (
@@ -69,6 +70,34 @@ class TestDefinitions(testtools.TestCase):
         documents = alias_documents.read_all([path])
         self.assertTrue(capacity_report.is_refused(documents, 'b'))
         self.assertFalse(capacity_report.is_refused(documents, 'a100'))
+
+    def test_doubt(self) -> None:
+        """A forecast is not exact where nova-api refuses the flavor."""
+        self.write('nova-api', 'type-PF')
+        (self.folder / 'nova.conf').write_text('[DEFAULT]\n')
+        forecaster = capacity_report._Forecaster(
+            (),
+            alias_documents.read_all([str(self.folder)]),
+            {},
+            frozenset(),
+            None,
+            None,
+            None,
+        )
+        for alias, doubts in (
+            ('a100', []),
+            (
+                'b',
+                [
+                    'the files of nova-api do not define alias b, so that it '
+                    'refuses the flavor (GPU707)'
+                ],
+            ),
+        ):
+            flavor = flavor_model.Flavor(
+                'f', 'gpu', 1, 1, 1, True, {flavor_model.ALIASES: f'{alias}:1'}
+            )
+            self.assertEqual(doubts, list(forecaster._doubts(flavor)))
 
     def test_template(self) -> None:
         folder = self.folder / 'etc/kolla/config/nova'
